@@ -80,11 +80,12 @@ def test_a_spec_is_profiled_and_nothing_stays(wanted: RunSpec, home: Path, tmp_p
 
 def test_the_steps_are_the_runs_own(wanted: RunSpec) -> None:
     order = ProfileOrder(measured=4)
+    assert [ProfileOrder().steps(count) - 5 for count in (1, 3, 4, 8, 16, 64)] == [5, 5, 4, 2, 1, 1]
     probed = profile_spec(wanted, order)
-    assert order.steps == 3 + 4 + 2 and (probed.training.max_steps or 0) > order.steps
+    assert order.steps() == 3 + 4 + 2 and (probed.training.max_steps or 0) > order.steps()
     assert (probed.data, probed.method, probed.tuning) == (wanted.data, wanted.method, wanted.tuning)
     assert probed.training.batch_size == 8 and probed.samples.prompts == ()
-    assert min(probed.evaluation.every_steps or 0, probed.checkpoints.every_steps or 0) > order.steps
+    assert min(probed.evaluation.every_steps or 0, probed.checkpoints.every_steps or 0) > order.steps()
 
 
 def test_evaluation_by_arithmetic(wanted: RunSpec) -> None:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     help="Change an option, e.g. training.micro_batch=4.",
 )
 @click.option(
-    "--steps", type=click.IntRange(1, 100), default=5, show_default=True, help="Optimizer steps to measure."
+    "--steps",
+    type=click.IntRange(1, 100),
+    help="Optimizer steps to measure; by default 5, and fewer where a step has many micro-batches.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def profile(spec: str, settings: tuple[str, ...], steps: int, as_json: bool) -> None:
+def profile(spec: str, settings: tuple[str, ...], steps: int | None, as_json: bool) -> None:
     """Measure where the time of a training step goes, in some real steps of SPEC, a run.toml or preset.
 
     Three steps warm up, the next ones are recorded with torch.profiler, and two more show what the profiler costs.
@@ -41,7 +43,7 @@ def profile(spec: str, settings: tuple[str, ...], steps: int, as_json: bool) -> 
     wanted = with_collections(_with_settings(_read(spec), settings))
     order = ProfileOrder(measured=steps)
     if not as_json:
-        click.echo(f"Running {order.steps} steps; loading takes a while.", err=True)
+        click.echo("Running some steps; loading takes a while.", err=True)
     result = run_profile(wanted, order)
     if as_json:
         click.echo(json.dumps(as_dict(result), indent=2))

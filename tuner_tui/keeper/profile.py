@@ -85,7 +85,7 @@ def run_profile(
 
 def profile_spec(spec: RunSpec, order: ProfileOrder) -> RunSpec:
     """The spec with these steps alone: no evaluation, samples or checkpoints come between."""
-    training = spec.training.model_copy(update={"max_steps": order.steps + 1, "epochs": 1000.0})
+    training = spec.training.model_copy(update={"max_steps": order.steps() + 1, "epochs": 1000.0})
     return spec.model_copy(
         update={
             "name": None,

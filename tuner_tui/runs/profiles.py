@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 PROFILE_FILE = "profile.json"
 ORDER_FILE = "profile-order.json"
 """In the folder of a run that is made for its profile alone."""
-MEASURED_STEPS = 5
-"""Steps that a profile measures unless another number is asked for."""
+MEASURED_STEPS, MEASURED_BATCHES = 5, 16
+"""Steps that a profile measures unless another number is asked for, and micro-batches that they have together: a trace
+takes some megabytes for each."""
 WARM_UP_STEPS = 3
 
 
@@ -27,14 +28,19 @@ class ProfileOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     warm_up: int = WARM_UP_STEPS
     """Steps before, of which the last one warms the profiler up."""
-    measured: int = MEASURED_STEPS
+    measured: int | None = None
+    """Steps that are recorded; None as `measured_steps` has it."""
     plain: int = 2
     """Steps after, without the profiler, which show what the profiler costs."""
 
-    @property
-    def steps(self) -> int:
-        """All of them."""
-        return self.warm_up + self.measured + self.plain
+    def steps(self, accumulation: int = 1) -> int:
+        """All of them, in a run with so many micro-batches in a step."""
+        return self.warm_up + (self.measured or measured_steps(accumulation)) + self.plain
+
+
+def measured_steps(accumulation: int) -> int:
+    """How many steps are measured, if a step has so many micro-batches."""
+    return max(1, min(MEASURED_STEPS, MEASURED_BATCHES // max(1, accumulation)))
 
 
 def write_profile(folder: Path, profile: Profile) -> None:

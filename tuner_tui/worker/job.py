@@ -228,10 +228,8 @@ def when_it_takes_effect(job: Job, request: Request) -> str:
         if job.stop.is_set():
             return f"{NEVER}the run is already stopping"
         if job.phase in ("loading", "preparing"):
-            return "after the first step"
+            return "after the first steps" if request == "profile" else "after the first step"
     match job.phase:
-        case "training" if request == "profile":
-            return f"with step {job.step + 2}, for a few steps"
         case "loading":
             return "when the model is loaded"
         case "preparing":

@@ -12,7 +12,6 @@ from textual.widgets import Static
 
 from tuner_tui.profiling import words
 from tuner_tui.profiling.advice import best_advice
-from tuner_tui.runs.profiles import MEASURED_STEPS
 from tuner_tui.text import shell_command
 from tuner_tui.ui.run_watch import RunView
 from tuner_tui.ui.widgets.literal import literal, show
@@ -56,7 +55,7 @@ def no_profile(view: RunView) -> Iterator[Entry]:
     if any(request.request == "profile" for request in view.run.pending):
         yield _entry("The steps are being measured ...", "$secondary")
     elif view.status == "running":
-        yield _entry(f"m measures where the time of the next {MEASURED_STEPS} steps goes.", "$secondary")
+        yield _entry("m measures where the time of the next steps goes.", "$secondary")
         yield _entry("It slows those steps a little and changes no result.", "$faint")
     else:
         yield _entry(

@@ -18,7 +18,7 @@ from torch._C._profiler import _ExperimentalConfig
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from tuner_tui.runs.events import StepsProfiled
-from tuner_tui.runs.profiles import MEASURED_STEPS, PROFILE_FILE, read_order, write_profile
+from tuner_tui.runs.profiles import PROFILE_FILE, WARM_UP_STEPS, measured_steps, read_order, write_profile
 from tuner_tui.worker.device.memory import MemoryMeter
 from tuner_tui.worker.job import StopRequested
 from tuner_tui.worker.training.step_time import (
@@ -126,7 +126,8 @@ class StepProfiler:
     @property
     def wanted_steps(self) -> int:
         """How many steps a profile measures."""
-        return self.order.measured if self.order else MEASURED_STEPS
+        asked = self.order.measured if self.order else None
+        return asked or measured_steps(self.trainer.args.gradient_accumulation_steps)
 
     def part(self, name: str) -> AbstractContextManager[Any]:
         """Mark what is done within as a part of the step; nothing unless a profile is under way."""
@@ -181,10 +182,15 @@ class StepProfiler:
         """Start, continue or end a profile, between two steps."""
         order = self.order
         if self._profile is None:
-            if order is not None and self._steps >= order.steps:
+            if order is not None and self._steps >= order.steps(
+                self.trainer.args.gradient_accumulation_steps
+            ):
                 self._finish()
                 raise ProfileDone
-            is_due = self._steps == order.warm_up - 1 if order else self.job.profile.is_set()
+            if order is not None:
+                is_due = self._steps == order.warm_up - 1
+            else:
+                is_due = self.job.profile.is_set() and self._steps >= WARM_UP_STEPS
             if is_due:
                 self._start(done)
             return
