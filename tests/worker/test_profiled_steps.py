@@ -10,12 +10,13 @@ import torch
 
 from tests.worker.runs import Run
 from tuner_tui.profiling.profile import PARTS, Profile
-from tuner_tui.profiling.timeline import Threads
+from tuner_tui.profiling.timeline import Interval, Threads
 from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import RequestAccepted, RunFinished, RunStopped, StepLogged, StepsProfiled, Warned
 from tuner_tui.runs.profiles import ProfileOrder, read_profile, write_order
 from tuner_tui.worker.train import run_job
 from tuner_tui.worker.training import profile_figures, step_time
+from tuner_tui.worker.training.trace_events import Recorded, nest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,44 +200,51 @@ def test_a_run_that_ends_meanwhile_ends_as_usual(make_run: Callable[..., RunFold
     assert isinstance(run.events[-1], RunFinished) and not run.all(StepsProfiled)
 
 
+def marked(part: str, thread: int, start: float, end: float) -> Recorded:
+    return Recorded(f"{step_time.PREFIX}{part}", thread, start, end, is_range=True)
+
+
 def test_kernels_belong_to_the_part_that_launched_them() -> None:
-    """Events as PyTorch's parser makes them: kernels are linked to the operator that launched them."""
-    from torch.autograd.profiler_util import DeviceType, FunctionEvent  # type: ignore[attr-defined]
-
-    def event(number: int, name: str, thread: int, start: float, end: float, **more: Any) -> FunctionEvent:
-        return FunctionEvent(number, name, thread, start, end, use_device="cuda", **more)  # type: ignore[no-untyped-call]
-
-    on_gpu: dict[str, Any] = {"device_type": DeviceType.CUDA}
-    forward = f"{step_time.PREFIX}forward"
     events = [
-        event(1, forward, 1, 0, 10, is_user_annotation=True),
-        event(2, f"{step_time.PREFIX}backward", 1, 10, 30, is_user_annotation=True),
-        event(3, "aten::mm", 1, 2, 4),
-        event(4, "aten::mm", 77, 15, 16),  # in autograd's own thread
-        event(5, "cudaLaunchKernel", 1, 3, 4, linked_correlation_id=3),
-        event(6, "gemm", 0, 12, 19, linked_correlation_id=3, **on_gpu),
-        event(7, "gemm", 0, 19, 26, linked_correlation_id=4, **on_gpu),
-        event(8, forward, 0, 12, 19, is_user_annotation=True, **on_gpu),
+        marked("forward", 1, 0, 10),
+        marked("backward", 1, 10, 30),
+        Recorded("aten::mm", 1, 2, 4, number=3),
+        Recorded("aten::mm", 77, 15, 16, number=4),  # in autograd's own thread
+        Recorded("gemm", 0, 12, 19, 6, launcher=3, is_on_cpu=False),
+        Recorded("gemm", 0, 19, 26, 7, launcher=4, is_on_cpu=False),
+        Recorded(f"{step_time.PREFIX}forward", 0, 12, 19, 8, is_on_cpu=False, is_range=True),
     ]
     threads = Threads(profile_figures._spans(events, 1), 1)
     assert profile_figures._kernels(events, threads) == [("forward", 12, 19), ("backward", 19, 26)]
+    operators = profile_figures._operators(events, threads, [Interval(0, 30)], 1, on_gpu=True)
+    assert [(each.name, each.part, each.ms) for each in operators] == [
+        ("aten::mm", "forward", 0.007), ("aten::mm", "backward", 0.007),
+    ]  # fmt: skip
 
 
 def test_the_beginning_of_a_backward_pass_is_the_heads() -> None:
-    from torch.autograd.profiler_util import FunctionEvent
-
-    def event(name: str, thread: int, start: float, end: float) -> FunctionEvent:
-        return FunctionEvent(1, f"{step_time.PREFIX}{name}", thread, start, end)  # type: ignore[no-untyped-call]
-
     done = step_time.HEAD_DONE
     events = [
-        event("backward", 1, 0, 9),
-        event(done, 1, 2, 2.1),
-        event("backward", 5, 4, 8),
-        event(done, 5, 5, 5.1),
-    ]
+        marked("backward", 1, 0, 9), marked(done, 1, 2, 2.1), marked("backward", 5, 4, 8), marked(done, 5, 5, 5.1),
+    ]  # fmt: skip
     heads = [span for span in profile_figures._spans(events, 1) if span.part == profile_figures.HEAD_BACKWARD]
     assert [(span.thread, span.start, span.end) for span in heads] == [(1, 0, 2), (5, 4, 5)]
-    on_gpu = [event("backward", 1, 0, 9), event(done, 77, 3, 3.1)]
+    on_gpu = [marked("backward", 1, 0, 9), marked(done, 77, 3, 3.1)]
     heads = [span for span in profile_figures._spans(on_gpu, 1) if span.part == profile_figures.HEAD_BACKWARD]
     assert [(span.thread, span.start, span.end) for span in heads] == [(1, 0, 3)]
+
+
+def test_own_times_leave_out_what_was_called() -> None:
+    outer, called, deeper = (
+        Recorded("aten::linear", 1, 0, 10), Recorded("aten::addmm", 1, 2, 9), Recorded("aten::copy_", 1, 3, 4),
+    )  # fmt: skip
+    around, other = marked("forward", 1, 0, 12), Recorded("aten::mul", 2, 0, 5)
+    nest([deeper, outer, around, called, other])
+    assert [event.own for event in (around, outer, called, deeper, other)] == [2, 3, 6, 1, 5]
+    assert [event.is_outermost for event in (around, outer, called, deeper, other)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+    ]

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 PROFILE_FILE = "profile.json"
 ORDER_FILE = "profile-order.json"
 """In the folder of a run that is made for its profile alone."""
-MEASURED_STEPS, MEASURED_BATCHES = 5, 16
+MEASURED_STEPS, MEASURED_BATCHES = 5, 10
 """Steps that a profile measures unless another number is asked for, and micro-batches that they have together: a trace
-takes some megabytes for each."""
+takes some ten megabytes for each."""
 WARM_UP_STEPS = 3
 
 

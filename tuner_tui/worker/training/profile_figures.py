@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-from torch.autograd.profiler_util import DeviceType  # type: ignore[attr-defined]
 from torch.utils.benchmark import Timer
 
 from tuner_tui.config.methods import own_options
@@ -28,6 +27,7 @@ from tuner_tui.profiling.timeline import BACKWARD, WAITING, Interval, Kernel, Sp
 from tuner_tui.worker.device.memory import MemoryMeter, device_name
 from tuner_tui.worker.model.loading import is_out_of_memory
 from tuner_tui.worker.training.step_time import HEAD_DONE, PREFIX
+from tuner_tui.worker.training.trace_events import Recorded, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,15 +55,15 @@ BENCHMARK_SECONDS = 0.15
 def figures(profiler: StepProfiler, trace: Any) -> Profile:
     """The profile of the steps that a trace recorded."""
     trainer, job = profiler.trainer, profiler.job
-    events = list(trace.events())
-    steps = [event for event in events if _is_on_cpu(event) and event.name.startswith(STEP)]
+    events = recorded(trace)
+    steps = [event for event in events if event.is_on_cpu and event.name.startswith(STEP)]
     if not steps:
         raise RuntimeError("the trace has no complete step")
     main, count = steps[0].thread, len(steps)
     threads = Threads(_spans(events, main), main)
     kernels = _kernels(events, threads) if profiler.machine.is_gpu else None
-    intervals = [Interval(event.time_range.start, event.time_range.end) for event in steps]
-    division = divide(intervals, threads, _busy(events, main), kernels)
+    intervals = [Interval(event.start, event.end) for event in steps]
+    division = divide(intervals, threads, _busy(events, main) if len(threads.flat) > 1 else (), kernels)
     head_backward = division.wall[HEAD_BACKWARD]
     division.wall[BACKWARD] += division.wall.pop(HEAD_BACKWARD, 0.0)
     division.threads[BACKWARD] += division.threads.pop(HEAD_BACKWARD, 0.0)
@@ -105,19 +105,15 @@ def figures(profiler: StepProfiler, trace: Any) -> Profile:
     )  # fmt: skip
 
 
-def _is_on_cpu(event: Any) -> bool:
-    return bool(event.device_type == DeviceType.CPU)
-
-
-def _spans(events: Iterable[Any], main: int) -> list[Span]:
+def _spans(events: Iterable[Recorded], main: int) -> list[Span]:
     """Our ranges and PyTorch's around the optimizer; of a backward pass that nobody marked, its parts."""
     spans: list[Span] = []
     markers: list[tuple[int, float]] = []
     unmarked: list[Span] = []
     for event in events:
-        if not _is_on_cpu(event):
+        if not event.is_on_cpu:
             continue
-        start, end = event.time_range.start, event.time_range.end
+        start, end = event.start, event.end
         if event.name.startswith(PREFIX):
             part = event.name.removeprefix(PREFIX)
             if part == HEAD_DONE:
@@ -126,7 +122,7 @@ def _spans(events: Iterable[Any], main: int) -> list[Span]:
                 spans.append(Span(event.thread, part, start, end))
         elif event.name.startswith(OPTIMIZER):
             spans.append(Span(event.thread, "optimizer", start, end))
-        elif event.name.startswith(ENGINE) and event.cpu_parent is None:
+        elif event.name.startswith(ENGINE) and event.is_outermost:
             unmarked.append(Span(event.thread, BACKWARD, start, end))
     marked = {span.thread for span in spans if span.part == BACKWARD}
     spans += [span for span in unmarked if span.thread != main and span.thread not in marked]
@@ -143,45 +139,44 @@ def _head_backward(spans: Sequence[Span], main: int, thread: int, moment: float)
     return None
 
 
-def _busy(events: Iterable[Any], main: int) -> list[Interval]:
+def _busy(events: Iterable[Recorded], main: int) -> list[Interval]:
     """The moments in which the main thread is within an operator."""
     return [
-        Interval(event.time_range.start, event.time_range.end)
+        Interval(event.start, event.end)
         for event in events
-        if event.thread == main
-        and _is_on_cpu(event)
-        and not event.is_user_annotation
-        and (event.cpu_parent is None or event.cpu_parent.is_user_annotation)
+        if event.is_on_cpu and event.thread == main and event.is_outermost and not event.is_range
     ]
 
 
-def _kernels(events: Iterable[Any], threads: Threads) -> list[Kernel]:
+def _kernels(events: Iterable[Recorded], threads: Threads) -> list[Kernel]:
     """What ran on the GPU, by the part that was under way when it was launched."""
-    launches = {event.id: event for event in events if _is_on_cpu(event) and not event.linked_correlation_id}
+    launches = {event.number: event for event in events if event.is_on_cpu}
     kernels = []
     for event in events:
-        if _is_on_cpu(event) or event.is_user_annotation or event.name.startswith((PREFIX, STEP)):
+        if event.is_on_cpu or event.is_range or event.name.startswith((PREFIX, STEP)):
             continue
-        launch = launches.get(event.linked_correlation_id)
-        thread, moment = (
-            (launch.thread, launch.time_range.start) if launch else (threads.main, event.time_range.start)
-        )
+        launch = launches.get(event.launcher)
+        thread, moment = (launch.thread, launch.start) if launch else (threads.main, event.start)
         part = threads.part_at(thread, moment) or WAITING
-        kernels.append(Kernel(part, event.time_range.start, event.time_range.end))
+        kernels.append(Kernel(part, event.start, event.end))
     return kernels
 
 
 def _operators(
-    events: Iterable[Any], threads: Threads, steps: Sequence[Interval], count: int, *, on_gpu: bool
+    events: Iterable[Recorded], threads: Threads, steps: Sequence[Interval], count: int, *, on_gpu: bool
 ) -> tuple[Operator, ...]:
     """Each operator of each part, without those that it calls, the longest first; our ranges are none."""
     times: defaultdict[tuple[str, str], float] = defaultdict(float)
     calls: Counter[tuple[str, str]] = Counter()
+    device_times: defaultdict[int, float] = defaultdict(float)
     for event in events:
-        if not _is_on_cpu(event) or event.is_user_annotation or event.name.startswith(PREFIX):
+        if not event.is_on_cpu and not event.is_range:
+            device_times[event.launcher] += event.end - event.start
+    for event in events:
+        if not event.is_on_cpu or event.is_range or event.name.startswith(PREFIX):
             continue
-        microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        start = event.time_range.start
+        microseconds = device_times[event.number] if on_gpu else event.own
+        start = event.start
         if microseconds <= 0 or not any(step.start <= start < step.end for step in steps):
             continue
         part = threads.part_at(event.thread, start) or WAITING
