@@ -150,10 +150,16 @@ def test_loss_on_answers_alone() -> None:
 def test_time_between_steps() -> None:
     outside = Outside(evaluation_ms=600.0, checkpoints_ms=400.0)
     evaluation, checkpoints = all_advice(profile_of({"evaluation_every": 2}, outside=outside))
-    assert saves(evaluation, "evaluation.every_steps", 600 * 0.75 / 2000)
+    assert saves(evaluation, "evaluation.every_steps", 600 * 0.75 / 1995)
     assert "= 8 (now 2)" in evaluation.change and "30%" in evaluation.reason
-    assert saves(checkpoints, "checkpoints.every_steps", 400 * 0.75 / 2000)
+    assert saves(checkpoints, "checkpoints.every_steps", 400 * 0.75 / 1995)
     assert "larger interval" in checkpoints.change
+
+
+def test_an_evaluation_within_the_measured_steps_counts_once() -> None:
+    times = {"callbacks": 400.0, "forward": 100.0, "backward": 300.0}
+    advice = only(profile_of({"evaluation_every": 2}, times, outside=Outside(evaluation_ms=380.0)))
+    assert saves(advice, "evaluation.every_steps", 380 * 0.75 / 1000) and "38%" in advice.reason
 
 
 def test_data_optimizer_and_trackers() -> None:

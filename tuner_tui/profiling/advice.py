@@ -46,7 +46,7 @@ def best_advice(profile: Profile) -> Advice | None:
 
 def all_advice(profile: Profile) -> tuple[Advice, ...]:
     """Every change that saves at least a twentieth of a step, the largest saving first."""
-    whole = profile.step_ms + _outside_ms(profile)
+    whole = _whole_ms(profile)
     if whole <= 0:
         return ()
     changes = [
@@ -201,7 +201,7 @@ def _rarer(profile: Profile) -> Iterator[Advice]:
     ):
         if not ms:
             continue
-        share = ms / (profile.step_ms + _outside_ms(profile))
+        share = ms / _whole_ms(profile)
         now = f"now {every}" if every else "now unset"
         set_to = f"{key} = {RARER * every}" if every else key
         by = ", by arithmetic" if outside.is_estimated and key.startswith("evaluation") else ""
@@ -251,6 +251,8 @@ def _fewer_updates(profile: Profile) -> Iterator[Advice]:
     )
 
 
-def _outside_ms(profile: Profile) -> float:
+def _whole_ms(profile: Profile) -> float:
+    """The run's time per step: a step, and what comes between, as far as it was not in the measured steps' callbacks."""
     outside = profile.outside
-    return sum(ms or 0.0 for ms in (outside.evaluation_ms, outside.checkpoints_ms, outside.samples_ms))
+    between = sum(ms or 0.0 for ms in (outside.evaluation_ms, outside.checkpoints_ms, outside.samples_ms))
+    return profile.step_ms + max(0.0, between - profile.ms("callbacks"))
