@@ -252,7 +252,7 @@ def _fewer_updates(profile: Profile) -> Iterator[Advice]:
 
 
 def _whole_ms(profile: Profile) -> float:
-    """The run's time per step: a step, and what comes between, as far as it was not in the measured steps' callbacks."""
+    """The run's time per step: a step, and what comes between beyond the measured steps' own callbacks."""
     outside = profile.outside
     between = sum(ms or 0.0 for ms in (outside.evaluation_ms, outside.checkpoints_ms, outside.samples_ms))
     return profile.step_ms + max(0.0, between - profile.ms("callbacks"))
