@@ -85,7 +85,8 @@ TOURS: dict[str, tuple[Stop, ...]] = {
         stop("samples", "2", "tuned, step"),
         stop("log", "3", "train_runtime"),
         stop("details", "4", "started"),
-        stop("share", "e", "adapter", "Hub: private"),
+        stop("profile", "5", "Set training.micro_batch = 4", run="stopped"),
+        stop("share", "e", "adapter", "Hub: private", run="finished"),
         stop("light", "", "16/36", "GPU memory", run="running"),
     ),
     "runs": (

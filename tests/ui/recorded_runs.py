@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tuner_tui.hardware.telemetry import TelemetrySample
+from tuner_tui.profiling.profile import MatrixSpeed, Operator, PartTime, Profile, Room, Settings
 from tuner_tui.runs import lock
 from tuner_tui.runs.events import (
     PROTOCOL,
@@ -25,6 +26,7 @@ from tuner_tui.runs.events import (
     encode,
 )
 from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.profiles import write_profile
 from tuner_tui.runs.queue import enqueue
 from tuner_tui.runs.summary import write_summary
 
@@ -90,6 +92,35 @@ def went_nan(events: list[Event], from_step: int) -> list[Event]:
     ]
 
 
+def recorded_profile() -> Profile:
+    """A profile of a step of two seconds, half of it in products of few tokens."""
+    times = {
+        "data": 12.0, "forward": 700.0, "head": 90.0, "backward": 1100.0, "optimizer": 40.0, "callbacks": 8.0,
+        "waiting": 50.0,
+    }  # fmt: skip
+    shares = {"aten::mm": 0.5, "aten::mul": 0.1, EVIL: 0.05}
+    parts = tuple(
+        PartTime(
+            name=name, ms=ms, share=ms / 2000, thread_ms=ms,
+            operators=tuple(
+                Operator(name=operator, part=name, ms=share * ms, calls=40.0) for operator, share in shares.items()
+            ),
+        )
+        for name, ms in times.items()
+    )  # fmt: skip
+    settings = Settings(
+        method="sft", tuning="lora", micro_batch=2, accumulation=4, is_checkpointing=False, is_gpu=False, threads=2,
+        cores=2, all_cores=2, loss_on="answers", max_length=512,
+    )  # fmt: skip
+    return Profile(
+        at=1.0, model_name="SmolLM2-135M-Instruct", device_name="x86_64", first_step=9, steps=5, step_ms=2000.0,
+        plain_step_ms=1900.0, parts=parts, operators=(), tokens=810.0, padded_tokens=900.0, tokens_with_loss=300.0,
+        rows=8.0, head_backward_ms=120.0, matrix_ms=900.0, cpu_ms=3600.0, others_cores=0.1, settings=settings,
+        matrix_speeds=(MatrixSpeed(tokens=225, gflops=31.0), MatrixSpeed(tokens=450, gflops=62.0)),
+        room=Room(micro_batches={4: True}),
+    )  # fmt: skip
+
+
 def every_status(home: Path) -> dict[str, RunFolder]:
     """A run of every status and of every kind of trouble; `running` needs its lock held to be so."""
     events = recorded_events()
@@ -118,6 +149,7 @@ def every_status(home: Path) -> dict[str, RunFolder]:
         enqueue(runs["queued"])
     for name in ("finished", "failed"):
         write_summary(runs[name])
+    write_profile(runs["stopped"].path, recorded_profile())
     return runs
 
 

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 SCREENS: dict[str, tuple[Callable[[dict[str, RunFolder]], Screen[None]] | None, tuple[str, ...]]] = {
     "home": (None, ("down", "down", "down", "slash", "x", "escape", "S")),
     "runs": (lambda _: RunsScreen(), ("2", "3", "4", "5", "1", "slash", "x", "escape")),
-    "monitor, live": (lambda runs: Monitor(runs["running"]), ("2", "3", "L", "4", "1")),
-    "monitor, ended": (lambda runs: Monitor(runs["finished"]), ("2", "3", "4")),
+    "monitor, live": (lambda runs: Monitor(runs["running"]), ("2", "3", "L", "4", "5", "1")),
+    "monitor, ended": (lambda runs: Monitor(runs["finished"]), ("2", "3", "4", "5")),
     "share": (lambda runs: ShareScreen(runs["finished"]), ()),
     "queue": (lambda _: QueueScreen(), ("down",)),
     "settings": (lambda _: SettingsScreen(), ("down",)),

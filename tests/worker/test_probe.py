@@ -9,7 +9,11 @@ import pytest
 
 from tuner_tui.config.spec import DataSpec, MachineSpec, ModelSpec, RunSpec, TrainingSpec
 from tuner_tui.errors import NotFoundError, TunerError
+from tuner_tui.keeper.measuring import explained
 from tuner_tui.keeper.probe import probe_spec, run_probe
+from tuner_tui.runs.events import MemoryShort
+from tuner_tui.runs.folder import RunFolder
+from tuner_tui.runs.journal import append_event
 from tuner_tui.runs.lock import acquire
 from tuner_tui.runs.measurements import all_measured, probes_dir
 
@@ -83,3 +87,15 @@ def test_one_probe_at_a_time(asked: RunSpec) -> None:
         run_probe(asked)
     lock.release()
     assert caught.value.title == "Another probe is running"
+
+
+def test_memory_that_runs_out_is_told_with_where(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.events.touch()
+    append_event(
+        folder.events, MemoryShort(where="training", step=1, message="CUDA out of memory. Tried 2 GiB.")
+    )
+    error = explained(folder, "probe")
+    assert error.title == "The probe failed: Out of memory"
+    assert error.message == "Memory ran out while training after step 1: CUDA out of memory. Tried 2 GiB."
+    assert "nf4" in error.hint

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "Train from a run.toml or a preset.",
     "estimate": "Estimate the memory for tuning a model, before downloading it.",
     "probe": "Measure memory and speed in three real steps on the longest rows.",
+    "profile": "Measure where a training step's time goes, and what would help most.",
     "runs": "List, show, follow, stop, resume and delete runs.",
     "queue": "Waiting runs: list, move, remove, hold.",
     "chat": "Chat with base and tuned model side by side.",

@@ -11,14 +11,15 @@ import click
 from tuner_tui.cli import words
 from tuner_tui.cli.confirm import confirm
 from tuner_tui.cli.output import fill, plain
+from tuner_tui.cli.run_requests import ask
 from tuner_tui.cli.runs_compare import branch, compare, note, tree
 from tuner_tui.cli.runs_disk import clean, disk
-from tuner_tui.errors import InputError, RunProblem, TunerError
+from tuner_tui.cli.runs_profile import profile
+from tuner_tui.errors import InputError, TunerError
 from tuner_tui.keeper.obstacle import lock_problem
 from tuner_tui.keeper.waiting import Line
 from tuner_tui.runs import folder as folders
 from tuner_tui.runs import lock
-from tuner_tui.runs.control import leave_request
 from tuner_tui.runs.events import RunFailed
 from tuner_tui.runs.lineage import ancestors
 from tuner_tui.runs.metric_words import told
@@ -27,7 +28,6 @@ from tuner_tui.runs.status import LIVE, RunFollower, read_run
 from tuner_tui.text import column, shell_command, utf8
 
 if TYPE_CHECKING:
-    from tuner_tui.runs.events import Request
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.summary import RunSummary
 
@@ -44,7 +44,7 @@ def runs() -> None:
     """
 
 
-for command in (compare, tree, branch, note, disk, clean):
+for command in (compare, tree, branch, note, disk, clean, profile):
     runs.add_command(command)
 
 
@@ -144,7 +144,7 @@ def stop(run: str, now: bool) -> None:
     if now:
         _end_now(folder)
     else:
-        _ask(folder, "stop")
+        ask(folder, "stop")
     click.echo(f"Resume later with: {shell_command('runs resume', folder.name)}")
 
 
@@ -153,7 +153,7 @@ def stop(run: str, now: bool) -> None:
 def pause(run: str) -> None:
     """Ask a run to save and free its memory, on the GPU too; `runs resume` resumes it, also after a reboot."""
     folder = folders.find_run(run)
-    _ask(folder, "pause")
+    ask(folder, "pause")
     click.echo(f"Resume later with: {shell_command('runs resume', folder.name)}")
 
 
@@ -161,14 +161,14 @@ def pause(run: str) -> None:
 @click.argument("run")
 def save(run: str) -> None:
     """Ask a run to save a checkpoint now."""
-    _ask(folders.find_run(run), "save")
+    ask(folders.find_run(run), "save")
 
 
 @runs.command()
 @click.argument("run")
 def sample(run: str) -> None:
     """Ask a run to answer its sample prompts now."""
-    _ask(folders.find_run(run), "sample")
+    ask(folders.find_run(run), "sample")
 
 
 @runs.command()
@@ -294,30 +294,6 @@ def _end_now(folder: RunFolder) -> None:
         click.echo("stop: requested; the keeper has not answered yet.")
     else:
         click.echo(words.ending(ending))
-
-
-def _ask(folder: RunFolder, request: Request) -> None:
-    """Send a request and wait for its answer. Raises RunProblem when the run is not live, or queued."""
-    follower = read_run(folder)
-    if follower.status not in LIVE:
-        raise RunProblem("The run is not running", f"{folder.name} is {follower.status}.")
-    if follower.status == "queued" and request != "stop":
-        hint = f"Remove it with: {shell_command('runs stop', folder.name)}"
-        raise RunProblem("The run has not started", f"{folder.name} is queued.", hint)
-    request_id = leave_request(folder, request)
-    deadline = time.monotonic() + ANSWER_PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        status = follower.poll()
-        answer = next(
-            (recorded for recorded in reversed(follower.state.requests) if recorded.id == request_id), None
-        )
-        if answer is not None:
-            click.echo(answer.words)
-            return
-        if status not in LIVE:
-            raise RunProblem("The run ended before the request", f"{folder.name} is {status}.")
-        time.sleep(0.1)
-    click.echo(f"{request}: requested; the worker has not answered yet (it is starting).")
 
 
 def _summary(folder: RunFolder, summary: RunSummary) -> dict[str, Any]:

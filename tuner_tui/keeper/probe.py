@@ -10,21 +10,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tuner_tui import guarded
-from tuner_tui.config import paths
 from tuner_tui.errors import InputError, TunerError
 from tuner_tui.files import make_empty, make_folder, write_atomic
-from tuner_tui.guarded import Unreadable
+from tuner_tui.keeper.measuring import explained, only_measurement, refuse_company
 from tuner_tui.keeper.process import end_group, start_worker
 from tuner_tui.models.check import check_source
 from tuner_tui.models.source import find_source
 from tuner_tui.planning.plan import Plan, encode_plan, make_plan
 from tuner_tui.planning.row_lengths import LOOKED_AT, longest_rows
 from tuner_tui.planning.this_machine import plan_here
-from tuner_tui.runs.events import RunFailed, decode_lines
 from tuner_tui.runs.folder import SPEC_FILE, RunFolder
 from tuner_tui.runs.lineage import as_started, find_start, keep_start
-from tuner_tui.runs.lock import FileLock, acquire, is_in_use
 from tuner_tui.runs.measurements import all_measured, probes_dir, read_measured
 
 if TYPE_CHECKING:
@@ -92,14 +88,14 @@ def run_probe(
     when the steps fail, for example out of memory; ProbeCancelled when `handle` cancels it.
     """
     handle = handle or ProbeHandle()
-    _refuse_company()
+    refuse_company("A probe")
     source = find_source(spec.model.source, spec.model.revision)
     check_source(source)
     start = find_start(spec, source)
     memory = plan_here(as_started(spec, source), source, all_measured())
     micro = memory.micro_batch if memory else spec.training.micro_batch or 1
     began = time.monotonic()
-    lock = _only_probe()
+    lock = only_measurement()
     folder = RunFolder(probes_dir() / time.strftime("%Y-%m-%d-%H%M%S"))
     try:
         plan = _make_folder(folder, spec, make_plan(spec, source, start, memory), micro)
@@ -124,7 +120,7 @@ def run_probe(
     measured = read_measured(folder.path)
     if measured is None:
         handle.check()
-        raise _explained(folder)
+        raise explained(folder, "probe")
     _tidy()
     return Probed(measured, plan, time.monotonic() - began)
 
@@ -149,23 +145,6 @@ def probe_spec(spec: RunSpec, rows: Path, micro_batch: int) -> RunSpec:
             "samples": type(spec.samples)(), "checkpoints": type(spec.checkpoints)(every_steps=1_000_000),
         }
     )  # fmt: skip
-
-
-def _only_probe() -> FileLock:
-    """Take the lock for probes, which the worker holds too. Raises TunerError if another probe has it."""
-    path = paths.data_dir() / "probe.lock"
-    try:
-        make_folder(path.parent)
-        lock = acquire(path)
-    except OSError as error:
-        raise TunerError("The probe's lock cannot be created", f"{path}: {error.strerror}.") from error
-    if lock is None:
-        raise TunerError(
-            "Another probe is running",
-            "Two at once would distort both measurements.",
-            "Try again when it has ended.",
-        )
-    return lock
 
 
 def _make_folder(folder: RunFolder, spec: RunSpec, plan: Plan, micro_batch: int) -> Plan:
@@ -206,32 +185,6 @@ def _tokenizer(spec: RunSpec) -> Path | None:
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else str(value)
-
-
-def _refuse_company() -> None:
-    """Raise TunerError if a run is live: both would use the same memory."""
-    try:
-        live = [folder.name for folder in paths.runs_dir().iterdir() if is_in_use(folder / "lock")]
-    except OSError:
-        return  # no runs yet
-    if live:
-        raise TunerError(
-            "A run is training",
-            f"A probe would take the memory of {live[0]}.",
-            "Wait for it: tuner-tui runs list",
-        )
-
-
-def _explained(folder: RunFolder) -> TunerError:
-    """The error that the worker reported."""
-    try:
-        events = decode_lines(guarded.read_bytes(folder.events))
-    except Unreadable:
-        events = []
-    failed = next((event for event in reversed(events) if isinstance(event, RunFailed)), None)
-    if failed is not None:
-        return TunerError(f"The probe failed: {failed.title}", failed.message, failed.hint)
-    return TunerError("The probe gave no measurement", f"{folder.path}", f"See {folder.log}")
 
 
 def _tidy() -> None:

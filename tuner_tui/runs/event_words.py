@@ -23,6 +23,7 @@ from tuner_tui.runs.events import (
     Sampled,
     StepLogged,
     StepSkipped,
+    StepsProfiled,
     TrainingStarted,
     Warned,
 )
@@ -86,6 +87,13 @@ def event_words(event: Event) -> str | None:
         case RolledBack():
             place = event.checkpoint or "the beginning"
             return f"bad loss at step {event.step}: {plain(event.reason)}; back to {place}"
+        case StepsProfiled(first_step=first, steps=steps):
+            last = first + steps - 1
+            return (
+                f"profiled steps {first} to {last}: {event.path}"
+                if steps > 1
+                else f"profiled step {first}: {event.path}"
+            )
         case Warned():
             return f"warning: {plain(event.message)} {plain(event.hint)}".rstrip()
         case AdapterSaved():

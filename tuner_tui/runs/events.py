@@ -29,7 +29,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 """A count; lines with an impossible one are rejected."""
 
 Phase = Literal["loading", "preparing", "training", "evaluating", "sampling", "saving"]
-Request = Literal["stop", "pause", "save", "sample"]
+Request = Literal["stop", "pause", "save", "sample", "profile"]
 FailureKind = Literal[
     "error",  # a TunerError, with an explanation
     "crash",  # an unexpected exception
@@ -254,6 +254,14 @@ class AdapterSaved(EventBase, frozen=True, kw_only=True, tag="adapter"):
     size_bytes: Count
 
 
+class StepsProfiled(EventBase, frozen=True, kw_only=True, tag="profiled"):
+    """Some steps were measured with torch.profiler; the figures are in the run's folder."""
+
+    first_step: Count
+    steps: Count
+    path: str
+
+
 class OverheadMeasured(EventBase, frozen=True, kw_only=True, tag="overhead"):
     """The worker's time outside of steps."""
 
@@ -316,6 +324,7 @@ Event = (
     | StepSkipped
     | RolledBack
     | AdapterSaved
+    | StepsProfiled
     | OverheadMeasured
     | RunFinished
     | RunStopped

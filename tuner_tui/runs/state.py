@@ -31,6 +31,7 @@ from tuner_tui.runs.events import (
     Sampled,
     StepLogged,
     StepSkipped,
+    StepsProfiled,
     TrainingStarted,
     Warned,
     WorkerStarted,
@@ -94,6 +95,7 @@ class RunSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     skipped: tuple[StepSkipped, ...]
     adapter: AdapterSaved | None
     overhead: OverheadMeasured | None
+    profiled: StepsProfiled | None
     ending: RunFinished | RunStopped | RunFailed | None
     curves: Curves
 
@@ -138,6 +140,8 @@ class RunState:
         """The stop or pause request that the worker has accepted."""
         self.adapter: AdapterSaved | None = None
         self.overhead: OverheadMeasured | None = None
+        self.profiled: StepsProfiled | None = None
+        """The newest profile."""
         self.ending: RunFinished | RunStopped | RunFailed | None = None
         self.history = History()
         self._tokens = 0
@@ -200,6 +204,9 @@ class RunState:
                     self.pending.append(event)
                 if event.request in ("stop", "pause"):
                     self.leaving = event
+            case StepsProfiled():
+                self.profiled = event
+                self._done("profile")
             case Warned():
                 self.warnings.append(event)
             case MemoryShort() | RolledBack():
@@ -285,6 +292,7 @@ class RunState:
             skipped=tuple(self.skipped),
             adapter=self.adapter,
             overhead=self.overhead,
+            profiled=self.profiled,
             ending=self.ending,
             curves=self.history.curves(),
         )

@@ -14,13 +14,15 @@ from tuner_tui.files import last_lines
 from tuner_tui.hardware.telemetry import TelemetrySample
 from tuner_tui.keeper.start import adopt_if_needed
 from tuner_tui.keeper.waiting import Line
+from tuner_tui.runs.profiles import PROFILE_FILE, read_profile
 from tuner_tui.runs.status import LIVE, RunFollower
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tuner_tui.runs.events import Event
+    from tuner_tui.profiling.profile import Profile
+    from tuner_tui.runs.events import Event, StepsProfiled
     from tuner_tui.runs.folder import RunFolder
     from tuner_tui.runs.state import RunSnapshot
     from tuner_tui.runs.status import Status
@@ -52,6 +54,8 @@ class RunView:
     """Why the folder cannot be read, empty when it can."""
     waits: str = ""
     """What a queued run waits for, empty when that is not known."""
+    profile: Profile | None = None
+    """Where the time of its steps went, if that was measured."""
 
     @property
     def is_live(self) -> bool:
@@ -88,6 +92,8 @@ class RunWatch:
         self._shown: tuple[Status, str, str] | None = None
         self._line = Line()
         self._waits = ""
+        self._profile: Profile | None = None
+        self._profiled: StepsProfiled | None = None
         self._line_read_at = -WAITS_EVERY_SECONDS
 
     def end(self) -> None:
@@ -115,6 +121,9 @@ class RunWatch:
             if grew or self._run is None:
                 self._run, has_news = self._follower.state.snapshot(), True
                 self._timeline = tuple(self._follower.state.timeline)
+            newest = self._run.profiled
+            if self._has_changed(folder.path / PROFILE_FILE) or newest is not self._profiled:
+                self._profile, self._profiled, has_news = read_profile(folder.path), newest, True
             if self._has_changed(folder.telemetry):
                 self._telemetry, has_news = _telemetry_tail(folder.telemetry), True
             if self._has_changed(folder.log):
@@ -141,6 +150,7 @@ class RunWatch:
             log_bytes,
             problem,
             self._waits,
+            self._profile,
         )
 
     def _look_at_queue(self) -> str:

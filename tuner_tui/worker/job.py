@@ -71,6 +71,7 @@ class Job:
     """Set together with `stop` when the run only frees the GPU for a while."""
     save: threading.Event = field(default_factory=threading.Event)
     sample: threading.Event = field(default_factory=threading.Event)
+    profile: threading.Event = field(default_factory=threading.Event)
     can_sample: bool = True
     """Whether this model answers prompts while it trains; known once it is loaded."""
     phase: Phase = "loading"
@@ -204,8 +205,11 @@ class RequestWatcher(threading.Thread):
             )
         if request.request == "pause":
             self._job.pause.set()
-        flags = {"stop": self._job.stop, "pause": self._job.stop, "save": self._job.save}
-        flags.get(request.request, self._job.sample).set()
+        job = self._job
+        flags: dict[Request, threading.Event] = {
+            "stop": job.stop, "pause": job.stop, "save": job.save, "sample": job.sample, "profile": job.profile,
+        }  # fmt: skip
+        flags[request.request].set()
 
 
 def _lock_here(folder: RunFolder) -> LockHere | None:
@@ -220,11 +224,11 @@ def when_it_takes_effect(job: Job, request: Request) -> str:
     """A description of when a request made now will be carried out; it begins with "never" if it will not be."""
     if request == "sample" and not (job.can_sample and job.spec.samples.prompts):
         return f"{NEVER}this run has no samples.prompts to answer"
-    if request in ("save", "sample"):
+    if request in ("save", "sample", "profile"):
         if job.stop.is_set():
             return f"{NEVER}the run is already stopping"
         if job.phase in ("loading", "preparing"):
-            return "after the first step"
+            return "after the first steps" if request == "profile" else "after the first step"
     match job.phase:
         case "loading":
             return "when the model is loaded"

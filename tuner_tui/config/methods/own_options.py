@@ -19,6 +19,11 @@ def is_packed(method: Method) -> bool:
     return bool(getattr(method, "packing", False))
 
 
+def can_pack(method: Method) -> bool:
+    """Whether the method can join short rows."""
+    return hasattr(method, "packing")
+
+
 def precomputes_reference(method: Method) -> bool:
     """Whether the reference's log-probabilities are computed once, before the first step."""
     return bool(getattr(method, "precompute_reference", False))

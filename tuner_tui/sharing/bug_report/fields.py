@@ -117,6 +117,7 @@ DECISIONS: dict[type[msgspec.Struct], dict[str, Decision]] = {
     events.StepSkipped: {"step": "number", "reason": "text"},
     events.RolledBack: {"step": "number", "checkpoint": "step", "reason": "text"},
     events.AdapterSaved: {"path": "stays", "size_bytes": "number"},
+    events.StepsProfiled: {"first_step": "number", "steps": "number", "path": "stays"},
     events.OverheadMeasured: {
         "step_seconds": "number",
         "callback_seconds": "number",

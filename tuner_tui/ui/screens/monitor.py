@@ -21,6 +21,7 @@ from tuner_tui.ui.widgets.details_pane import DetailsPane
 from tuner_tui.ui.widgets.ending_panel import EndingPanel
 from tuner_tui.ui.widgets.literal import literal, show
 from tuner_tui.ui.widgets.log_pane import LogPane
+from tuner_tui.ui.widgets.profile_pane import ProfilePane
 from tuner_tui.ui.widgets.progress_line import FiguresLine, ProgressLine
 from tuner_tui.ui.widgets.run_chart import RunChart
 from tuner_tui.ui.widgets.samples_pane import SamplesPane
@@ -34,16 +35,18 @@ if TYPE_CHECKING:
     from tuner_tui.runs.events import Request
     from tuner_tui.runs.folder import RunFolder
 
-PARTS = ("Overview", "Samples", "Log", "Details")
+PARTS = ("Overview", "Samples", "Log", "Details", "Profile")
 ASKED = {
     "stop": "Stop requested",
     "pause": "Pause requested",
     "save": "Checkpoint requested",
     "sample": "Samples requested",
+    "profile": "Profile requested",
 }
 UNDONE: dict[Request, str] = {
     "save": "it saved the checkpoint that you asked for",
     "sample": "it answered the sample prompts",
+    "profile": "its steps were measured",
 }
 """What an ended run may not have got to; stop and pause are what ended it."""
 
@@ -77,11 +80,13 @@ class Monitor(TunerScreen):
         Binding("2", "show(1)", "Samples", show=False),
         Binding("3", "show(2)", "Log", show=False),
         Binding("4", "show(3)", "Details", show=False),
+        Binding("5", "show(4)", "Profile", show=False),
         Binding("tab", "turn", "Next part", show=False, priority=True),
         Binding("x", "stop", "Stop", tooltip="Save a checkpoint and stop, or stop at once"),
         Binding("p", "ask('pause')", "Pause", tooltip="Save and free its memory; resume it later"),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
+        Binding("m", "ask('profile')", "Measure", tooltip="Measure where the time of the next steps goes"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("N", "same_again", "Again", tooltip="New run from these settings"),
         Binding("a", "chat", "Chat", tooltip="Ask this run's model and its base, side by side"),
@@ -110,6 +115,8 @@ class Monitor(TunerScreen):
 
     @property
     def headless_command(self) -> str:
+        if PARTS[self.shown] == "Profile":
+            return shell_command("runs profile", self.folder.name)
         is_live = self.view is not None and self.view.is_live
         return shell_command("runs follow" if is_live else "runs show", self.folder.name)
 
@@ -133,6 +140,7 @@ class Monitor(TunerScreen):
                 yield TimelinePane().data_bind(Monitor.view)
                 yield LogPane().data_bind(Monitor.view)
             yield DetailsPane().data_bind(Monitor.view).add_class("part")
+            yield ProfilePane().data_bind(Monitor.view).add_class("part")
 
     def on_mount(self) -> None:
         self.query_one(TitleBar).words = self.folder.name
@@ -165,8 +173,10 @@ class Monitor(TunerScreen):
         """Set the classes by which monitor.tcss shows parts for a size."""
         for index, name in enumerate(PARTS):
             self.set_class(index == self.shown, f"-{name.lower()}")
-        focus = (None, SamplesPane, TimelinePane, DetailsPane)[self.shown]
+        focus = (None, SamplesPane, TimelinePane, DetailsPane, ProfilePane)[self.shown]
         self.set_focus(self.query_one(focus) if focus is not None else None)
+        if self.view is not None:
+            self.refresh_command()
         self.refresh_bindings()
 
     def _tell_answers(self, view: RunView) -> None:
@@ -206,6 +216,8 @@ class Monitor(TunerScreen):
         """Hide keys that are not available."""
         view = self.view
         match action:
+            case "ask" if parameters == ("profile",) and PARTS[self.shown] != "Profile":
+                return False
             case "stop" | "ask":
                 return view is not None and view.is_live and (action == "stop" or view.status == "running")
             case "resume":

@@ -36,6 +36,7 @@ from tuner_tui.worker.training.checkpoints import STAGING, is_at_end, replace_fo
 from tuner_tui.worker.training.concurrency import begin_concurrent
 from tuner_tui.worker.training.findings import settle
 from tuner_tui.worker.training.packed_rows import require_rows_apart
+from tuner_tui.worker.training.profiled_steps import StepProfiler
 from tuner_tui.worker.training.reference import adapter_state, require_first_loss
 from tuner_tui.worker.training.reporter import ReportingCallback
 from tuner_tui.worker.training.router_loss import router_loss_fits
@@ -262,7 +263,9 @@ def fit(job: Job, trainer: Any, resolved: ResolvedBase, policy: Policy) -> resul
     reporting = ReportingCallback(job, sampler)
     trainer.add_callback(reporting)
     trainer.add_callback(memory.MemoryMeter(job, resolved.machine))
-    add_trackers(trainer, job)
+    trainer.profiler = StepProfiler(trainer, resolved.machine)
+    if trainer.profiler.order is None:  # steps that are made for a profile alone are reported nowhere
+        add_trackers(trainer, job)
     if resolved.machine.is_gpu:
         trainer.add_callback(SystemMemoryFallbackGuard())
     if job.spec.evaluation.early_stopping:

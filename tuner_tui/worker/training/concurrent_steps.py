@@ -11,7 +11,7 @@ import copy
 import logging
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -160,7 +160,7 @@ class _Part:
 
     def __init__(self, trainer: Any, parameters: Iterable[torch.nn.Parameter]) -> None:
         self.trainer = copy.copy(trainer)
-        self.accelerator = _KeepsGradients(trainer.accelerator, list(parameters))
+        self.accelerator = _KeepsGradients(self.trainer, list(parameters))
         self.trainer.accelerator = self.accelerator
         for name in METRICS:
             if hasattr(trainer, name):
@@ -194,8 +194,8 @@ class _Part:
 class _KeepsGradients:
     """An accelerator whose backward pass keeps the gradients instead of adding them to the parameters'."""
 
-    def __init__(self, accelerator: Any, parameters: list[torch.nn.Parameter]) -> None:
-        self._accelerator = accelerator
+    def __init__(self, trainer: Any, parameters: list[torch.nn.Parameter]) -> None:
+        self._accelerator, self._profiler = trainer.accelerator, trainer.profiler
         self._parameters = parameters
         self.gradients: Sequence[torch.Tensor | None] = ()
 
@@ -205,7 +205,8 @@ class _KeepsGradients:
     def backward(self, loss: torch.Tensor, **_: Any) -> None:
         """The gradients of a loss, as accelerate's Accelerator scales it."""
         scaled = loss / self._accelerator.gradient_accumulation_steps
-        self.gradients = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
+        with nullcontext() if self._profiler is None else self._profiler.part("backward"):
+            self.gradients = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
 
 
 def needs_reference(trainer: Any) -> bool:
