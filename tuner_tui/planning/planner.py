@@ -371,4 +371,6 @@ def _order(spec: RunSpec, load: Workload, rows: Rows) -> PlannedChoice | None:
         left = f"{100 * _padding(spec, load, rows):.0f} % padding instead of {padding}"
         why = "less padding" if rows.is_guessed else left
         return PlannedChoice("rows", "sorted within each step", why)
+    if rows.is_guessed:
+        return None
     return PlannedChoice("rows", "in random order", f"{padding} of the tokens are padding")
