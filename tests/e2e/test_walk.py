@@ -76,8 +76,8 @@ def test_through_the_five_steps_to_an_adapter(environment: dict[str, str], tmp_p
         terminal.press("Enter")
         assert terminal.key_presses <= MOST_KEYS
         (name,) = wait_for_run(terminal, environment)
-        early = chart(terminal.wait_for(" 4/36", 300))
-        later = chart(terminal.wait_for("12/36", 300))
+        early = chart(terminal.wait_for(" 4/18", 300))
+        later = chart(terminal.wait_for("12/18", 300))
         assert early and later and early != later, "the chart did not move"
         finished = subprocess.run(
             [sys.executable, "-m", "tuner_tui", "runs", "follow", name],

@@ -23,7 +23,7 @@ COMMANDS = {
     "queue": "Waiting runs: list, move, remove, hold.",
     "chat": "Chat with base and tuned model side by side.",
     "feedback": "Annotate answers; import, count and export annotations.",
-    "demo": "Train a small model on this machine, in a few minutes.",
+    "demo": "Train a small model on this machine, in two to three minutes.",
     "doctor": "Check this machine and show what to fix.",
     "presets": "Presets to start from.",
     "pick": "Propose model, method and settings for a goal on this machine.",

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-BATCH = 10
+BATCH = 20
+"""Prompts that are answered at once. On a CPU the next tokens of 20 answers take hardly longer than those of 10."""
 PERPLEXITY_WINDOW = 256
 
 

@@ -21,7 +21,7 @@ class Way(NamedTuple):
 
 
 WAYS = (
-    Way("t", "Try the demo", "Train a small model on this machine, in a few minutes.", "demo"),
+    Way("t", "Try the demo", "Train a small model on this machine, in about two minutes.", "demo"),
     Way("n", "New run", "Your model and your data; shows first whether it fits.", "new_run"),
     Way("d", "Doctor", "Check this machine and show what to fix.", "doctor"),
 )

@@ -92,12 +92,13 @@ class Sampler:
     ) -> None:
         """Answer now if the budget allows; a request by the user is always answered.
 
-        Every time but the last leaves enough budget for one more, since the last answers matter most.
+        Every time but the last leaves enough budget for one more, since the last answers matter most; these may be cut
+        short.
         """
         needs_base = self._has_adapter and not self._has_base
         left = self._job.spec.samples.budget_percent / 100 * projected_seconds - self._job.times.samples
         times = 1 + needs_base + (not is_last)
-        wanted = max(SMALLEST_SLICE_SECONDS, self._last_seconds) * times
+        wanted = max(SMALLEST_SLICE_SECONDS, 0.0 if is_last else self._last_seconds) * times
         if not is_asked and left < wanted:
             self._warn_once()
             return
