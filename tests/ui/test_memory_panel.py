@@ -70,7 +70,7 @@ async def test_a_folder_with_a_config_alone_has_the_figures_of_the_command(home:
     (folder / "config.json").write_text(json.dumps(BIG))
     async with new_run(spec_of(folder)) as walk:
         view = await figures(walk)
-        by_command = estimated(folder)
+        by_command = estimated(folder, "--data", "demo")
         assert_same(view, by_command)
         assert view.table is not None and view.table.note == by_command["note"]
         assert any(problem.key == "model.source" for problem in walk.state.problems)

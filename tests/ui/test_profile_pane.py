@@ -22,14 +22,14 @@ async def test_a_live_run_is_measured(runs: dict[str, RunFolder]) -> None:
     folder = runs["running"]
     async with monitor(folder) as (app, pilot):
         await until(pilot, lambda: "Stop" in footer_keys(app).values())
-        await pilot.press("m")
+        await pilot.press("M")
         await pilot.pause(0.2)
         assert not list(folder.control.iterdir()), "the key belongs to the part"
         await pilot.press("5")
-        text = await wait_for(pilot, "[5 Profile]", "m measures where the time of the next steps goes")
+        text = await wait_for(pilot, "[5 Profile]", "M measures where the time of the next steps goes")
         assert f"$ tuner-tui runs profile {folder.name}" in text
-        assert footer_keys(app)["m"] == "Measure"
-        await pilot.press("m")
+        assert footer_keys(app)["M"] == "Measure"
+        await pilot.press("M")
         await wait_for(pilot, "Profile requested")
         await until(pilot, lambda: bool(list(folder.control.glob("*.json"))))
         (asked,) = take_requests(folder)

@@ -121,12 +121,15 @@ def _rows(spec: RunSpec, source: ModelSource, *, has_data: bool) -> Rows:
     if not has_data:
         return UNCOUNTED
     from tuner_tui.data.recognition.reading import training_reading
-    from tuner_tui.planning.row_lengths import count_rows
+    from tuner_tui.models.tokenizer_folder import NoTokenizer
+    from tuner_tui.planning.row_lengths import count_rows, guess_rows
     from tuner_tui.planning.this_machine import tokenizer_of
 
     reading = training_reading(spec.data)
     try:
         folder = tokenizer_of(spec, source, may_fetch=True)
+    except NoTokenizer:
+        return guess_rows(reading)
     except TunerError:
         return UNCOUNTED
     return count_rows(reading, folder)
@@ -224,7 +227,7 @@ def _as_json(
         "rows": {
             "count": rows.count,
             "longest": rows.longest,
-            "mean": rows.mean,
+            "mean": None if rows.is_guessed else rows.mean,
             "only_first": rows.first,
         },
         "chosen": table.chosen,

@@ -148,6 +148,7 @@ DECISIONS: dict[type[msgspec.Struct], dict[str, Decision]] = {
         "batch_size": "number",
         "is_checkpointing": "number",
         "at_least": "number",
+        "concurrent": "number",
     },
     oom_fallback.FallbackStep: {
         "kind": "word",

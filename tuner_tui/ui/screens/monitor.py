@@ -86,7 +86,7 @@ class Monitor(TunerScreen):
         Binding("p", "ask('pause')", "Pause", tooltip="Save and free its memory; resume it later"),
         Binding("v", "ask('save')", "Save", tooltip="Save a checkpoint now"),
         Binding("g", "ask('sample')", "Sample", tooltip="Answer the sample prompts now"),
-        Binding("m", "ask('profile')", "Measure", tooltip="Measure where the time of the next steps goes"),
+        Binding("M", "ask('profile')", "Measure", tooltip="Measure where the time of the next steps goes"),
         Binding("r", "resume", "Resume", tooltip="Resume from the last checkpoint"),
         Binding("N", "same_again", "Again", tooltip="New run from these settings"),
         Binding("a", "chat", "Chat", tooltip="Ask this run's model and its base, side by side"),

@@ -28,7 +28,7 @@ class ProfilePane(VerticalScroll, can_focus=True):
 
     DEFAULT_CSS = "ProfilePane { height: 1fr; padding: 0 1; scrollbar-gutter: stable; }"
     help_text = (
-        "Where a step's time goes, measured with torch.profiler; m measures the next steps of a live run."
+        "Where a step's time goes, measured with torch.profiler; M measures the next steps of a live run."
     )
 
     view: var[RunView | None] = var(None)
@@ -55,7 +55,7 @@ def no_profile(view: RunView) -> Iterator[Entry]:
     if any(request.request == "profile" for request in view.run.pending):
         yield _entry("The steps are being measured ...", "$secondary")
     elif view.status == "running":
-        yield _entry("m measures where the time of the next steps goes.", "$secondary")
+        yield _entry("M measures where the time of the next steps goes.", "$secondary")
         yield _entry("It slows those steps a little and changes no result.", "$faint")
     else:
         yield _entry(
