@@ -55,6 +55,7 @@ EXCEPTIONS = {
     ("worker/training/checkpoints.py", "_make_complete"): JUST_WRITTEN,
     ("worker/training/checkpoints.py", "_sha256"): CHECKED_SIZE,
     ("worker/device/memory.py", "MemoryMeter.measured"): OWN_EVENTS,
+    ("worker/device/memory.py", "MemoryMeter._workload"): OWN_EVENTS,
     ("worker/device/memory.py", "_status"): SYSTEM,
     ("worker/training/samples.py", "_has_base_answers"): OWN_EVENTS,
     ("worker/text/template_time.py", "run_began"): OWN_EVENTS,

@@ -179,6 +179,8 @@ DECISIONS: dict[type[msgspec.Struct], dict[str, Decision]] = {
         "low_bytes": "number",
         "high_bytes": "number",
         "is_grouped": "number",
+        "is_sorted": "number",
+        "concurrent": "number",
     },
     plan.Plan: {
         "model_kind": "word",
