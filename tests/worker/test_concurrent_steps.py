@@ -119,6 +119,16 @@ def test_a_resumed_run_is_equal(train: Callable[..., Run], make_run: Callable[..
     assert adapter_bytes(resumed) == adapter_bytes(whole)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_fewer_rows_than_a_step_has(train: Callable[..., Run], count: int) -> None:
+    training = TABLES["training"] | {"micro_batch": 1}
+    one_by_one, together = (
+        train(questions(count), training=training, **machine(concurrent)) for concurrent in (1, 2)
+    )
+    assert together.last(RunFinished).reason == "complete"
+    assert curve(together) == curve(one_by_one)
+
+
 def reasons(run: Run) -> list[str]:
     choices = [choice for event in run.all(ChoicesMade) for choice in event.choices]
     return [choice.reason for choice in choices if choice.name == CONCURRENT and choice.value == "1"]
@@ -175,6 +185,21 @@ def test_what_is_known_to_prevent_it(module: nn.Module, reason: str) -> None:
     found = concurrency.what_prevents(trainer)
     assert found.startswith(reason)
     assert bool(found) == bool(reason)
+
+
+def test_gradients_that_autograd_shares_are_not_added_twice() -> None:
+    class Plain:
+        accelerator = type("Accelerator", (), {"gradient_accumulation_steps": 1})()
+        profiler = None
+
+    one, other = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2))
+    for _ in range(2):
+        part = concurrent_steps._Part(Plain(), [one, other])
+        part.accelerator.backward((one + other).sum())
+        part.add_to(Plain(), [one, other])
+    for parameter in (one, other):
+        assert parameter.grad is not None
+        assert parameter.grad.tolist() == [2.0, 2.0]
 
 
 def test_an_error_in_one_ends_the_step_after_the_others(

@@ -76,8 +76,10 @@ def trial_problem(trainer: Any, concurrent: int) -> str:
 
 
 def _small_batches(trainer: Any) -> list[dict[str, torch.Tensor]]:
-    """Two micro-batches of the first rows."""
+    """Two micro-batches of the first rows; none where there are fewer rows, which make one micro-batch a step."""
     size = trainer.job.shape.at_least
+    if len(trainer.train_dataset) < 2 * size:
+        return []
     batches = []
     for start in (0, size):
         rows = [dict(trainer.train_dataset[place]) for place in range(start, start + size)]

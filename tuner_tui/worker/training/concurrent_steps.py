@@ -175,7 +175,7 @@ class _Part:
             if gradient is None:
                 continue
             if parameter.grad is None:
-                parameter.grad = gradient
+                parameter.grad = gradient.clone()  # autograd may give one tensor for two parameters
             else:
                 parameter.grad += gradient
         self.accelerator.gradients = ()
