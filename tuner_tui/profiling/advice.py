@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from tuner_tui.config.tunings.traits import tuning_traits
 from tuner_tui.profiling.profile import COMPUTED
 from tuner_tui.text import counted
 
@@ -127,7 +128,9 @@ def _concurrent(profile: Profile) -> Iterator[Advice]:
     """Micro-batches one after another, though there are several and a thread for each."""
     settings = profile.settings
     at_once, used = min(settings.threads, settings.accumulation), profile.threads_used
-    if used is None or settings.is_gpu or settings.concurrent > 1 or at_once < 2 or settings.tuning == "full":
+    if used is None or settings.is_gpu or settings.concurrent > 1 or at_once < 2:
+        return
+    if not tuning_traits(settings.tuning).is_adapter:
         return
     yield Advice(
         key="machine.concurrent_micro_batches",
