@@ -162,7 +162,11 @@ def test_ctrl_c_ends_the_worker(wanted: RunSpec, home: Path, tmp_path: Path) -> 
     file = tmp_path / "run.toml"
     file.write_text(spec_text(wanted))
     command = python_command("tuner_tui", "profile", str(file), "--steps", "100")
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # ignored where a job started these tests
     process = subprocess.Popen(command, env=os.environ, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, before)
     try:
         deadline = time.monotonic() + 120
         children: list[psutil.Process] = []
