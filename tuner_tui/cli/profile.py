@@ -32,7 +32,7 @@ def profile(spec: str, settings: tuple[str, ...], steps: int | None, as_json: bo
     """Measure where the time of a training step goes, in some real steps of SPEC, a run.toml or preset.
 
     Three steps warm up, the next ones are recorded with torch.profiler, and two more show what the profiler costs.
-    Nothing is saved. A run that is training is profiled with `runs profile`, or with m in its Monitor.
+    Nothing is saved. A run that is training is profiled with `runs profile`, or with M in its Monitor.
     """
     from tuner_tui.cli.train import _read, _with_settings
     from tuner_tui.feedback.as_data import with_collections
