@@ -49,7 +49,13 @@ def only_measurement() -> FileLock:
 
 
 def explained(folder: RunFolder, measurement: str) -> TunerError:
-    """Why a worker gave no measurement, by its events. `measurement` is such as `probe`."""
+    """Why a worker gave no measurement; its log where it does not say so. `measurement` is such as `probe`."""
+    unexplained = TunerError(f"The {measurement} gave no measurement", f"{folder.path}", f"See {folder.log}")
+    return reported(folder, measurement) or unexplained
+
+
+def reported(folder: RunFolder, measurement: str) -> TunerError | None:
+    """The error that a worker reported in its events; None where it reported none."""
     try:
         events = decode_lines(guarded.read_bytes(folder.events))
     except Unreadable:
@@ -64,4 +70,4 @@ def explained(folder: RunFolder, measurement: str) -> TunerError:
                 "Use a lower model.precision (nf4), a smaller training.micro_batch, a shorter training.max_length or "
                 "a smaller model, or close other programs.",
             )
-    return TunerError(f"The {measurement} gave no measurement", f"{folder.path}", f"See {folder.log}")
+    return None

@@ -14,7 +14,7 @@ from tuner_tui.errors import TunerError
 from tuner_tui.files import make_empty, make_folder, write_atomic
 from tuner_tui.guarded import Unreadable
 from tuner_tui.keeper.launch import check
-from tuner_tui.keeper.measuring import explained, only_measurement, refuse_company
+from tuner_tui.keeper.measuring import only_measurement, refuse_company, reported
 from tuner_tui.keeper.process import end_group, start_worker
 from tuner_tui.planning.plan import encode_plan, make_plan
 from tuner_tui.planning.this_machine import plan_here
@@ -154,14 +154,14 @@ def _events(folder: RunFolder) -> list[Event]:
 
 def _unmeasured(folder: RunFolder) -> TunerError:
     """Why there is no profile; the folder with the worker's log does not stay, so its end is in the message."""
-    error = explained(folder, "profile")
-    warned = next((event for event in reversed(_events(folder)) if isinstance(event, Warned)), None)
-    if error.title != "The profile gave no measurement":
+    if (error := reported(folder, "profile")) is not None:
         return error
+    title = "The profile gave no measurement"
+    warned = next((event for event in reversed(_events(folder)) if isinstance(event, Warned)), None)
     if warned is not None and warned.message.startswith("The steps could not be profiled"):
-        return TunerError(error.title, warned.message)
+        return TunerError(title, warned.message)
     try:
         log = guarded.read_bytes(folder.log).decode("utf-8", "replace").splitlines()[-LOG_LINES:]
     except Unreadable:
         log = []
-    return TunerError(error.title, "\n".join(["The worker's log ends with:", *log]) if log else "")
+    return TunerError(title, "\n".join(["The worker's log ends with:", *log]) if log else "")
